@@ -36,7 +36,7 @@ def converters(
     """Draw the inputs of the ADCs of every layer.
 
     Histograms of the partial sums, with the levels of the ADC. The images are embedded characters; --set task.… sets
-    another task. Prints the files written: PNG, SVG and CSV.
+    another few-shot task. Prints the files written: PNG, SVG and CSV.
 
     Examples:
       imc-sim show converters batmann_small_xnor rram_hfo2_1t1r --set chip.converter.kind=auto
@@ -51,8 +51,8 @@ def confusion(
 ) -> None:  # fmt: skip
     """Draw the confusion matrix.
 
-    Counts over all chips. The images are embedded characters; --set task.… sets another task. Prints the files
-    written: PNG, SVG and CSV.
+    Counts over all chips. The images are embedded characters; --set task.… sets another few-shot task. Prints the
+    files written: PNG, SVG and CSV.
 
     Examples:
       imc-sim show confusion batmann_small_xnor rram_hfo2_1t1r --chips 4
@@ -67,8 +67,8 @@ def sensitivity(
 ) -> None:  # fmt: skip
     """Draw the accuracy with one layer analog at a time.
 
-    Shows which layer a chip affects most. The images are embedded characters; --set task.… sets another task. Prints
-    the table, and the files written: PNG, SVG and CSV.
+    Shows which layer a chip affects most. The images are embedded characters; --set task.… sets another task, such as
+    task.kind=classification. Prints the table, and the files written: PNG, SVG and CSV.
 
     Examples:
       imc-sim show sensitivity batmann_small_xnor rram_hfo2_1t1r --set chip.device.programming.sigma=0.5
@@ -83,8 +83,8 @@ def tsne(
 ) -> None:  # fmt: skip
     """Draw a t-SNE of the features, digital and on a chip.
 
-    The images are embedded characters; --set task.… sets another task. Prints the files written: PNG, SVG and CSV.
-    For the grid of a study see `imc-sim plot --kind tsne`.
+    The images are embedded characters; --set task.… sets another few-shot task. Prints the files written: PNG, SVG and
+    CSV. For the grid of a study see `imc-sim plot --kind tsne`.
 
     Examples:
       imc-sim show tsne batmann_small_xnor rram_hfo2_1t1r --set task.episodes=20
@@ -101,14 +101,19 @@ def _show(
     with working(f"reading {chip}"):
         from imc_sim.array import load_chip
         from imc_sim.cli._chips import apply_settings, checked, origin_of
-        from imc_sim.evaluate import build_task
+        from imc_sim.config import parse_setting
+        from imc_sim.evaluate import build_task, check_images
 
+        given = dict(map(parse_setting, settings or ()))
         spec, task = load_chip(chip).to_dict(), dict(TASK)
+        if given.get("task.kind", "few_shot") != "few_shot":
+            task = {"split": "test"}  # the keys of TASK are those of few-shot tasks
         apply_settings(settings, chip=spec, task=task)
         # Find a wrong setting before the work starts.
         with origin_of(settings).naming("--set"):
             build_task(task, "--set, task")
         checked(chip, spec, settings)
+        check_images(model, task)
     stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
     print_paths(draw(model, spec, task, chips, seed, out / stem))
 

@@ -68,7 +68,8 @@ def _line(s: Status) -> str:
 
     parts = [f"{s.done} done", f"{s.failed} failed", f"{'at least ' if s.at_least else ''}{s.left} left"]
     if s.damaged:
-        parts.append(f"{len(s.damaged)} damaged rows (--check lists them)")
+        one = len(s.damaged) == 1
+        parts.append(f"{len(s.damaged)} damaged row{'' if one else 's'} (--check lists {'it' if one else 'them'})")
     if s.rate_per_s is not None:
         parts.append(f"{s.rate_per_s:.3g} trials/s")
     if s.eta_s is not None:

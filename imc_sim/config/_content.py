@@ -353,6 +353,9 @@ def _not_found(kind: Kind, name: str | os.PathLike[str], is_wanted: Callable[[Pa
     if kind == "model" and (other := not_a_model(str(name))) is not None:
         return other
     listed = {"study": "studies", "training": "sweeps"}.get(kind, f"{kind}s")
+    if kind != "model" and Path(name).suffix.lower() in {".yaml", ".yml"}:
+        step = f"{nearest(Path(name).stem, known)}Check the path, or see `imc-sim list {listed}`."
+        return InputError(kind, f"no file {str(name)!r}", f"a YAML file, or one of {len(known)} {listed}", step)
     step = f"{nearest(card, known)}See `imc-sim list {listed}`, or give a path."
     return InputError(kind, repr(str(name)), _allowed_names(known, listed), step)
 

@@ -62,7 +62,7 @@ class Components:
         cost = chip.cost
         if cost is None:
             allowed = "a part `cost` with energies, times and areas of its circuits"
-            step = "Add one with its source; docs/cost.md lists its keys, and what sources of shipped chips lack."
+            step = "Use a chip that has one, such as rram_neurram_core, or add one with its source (docs/cost.md)."
             raise InputError(f"chip {chip.name!r}", "no cost given", allowed, step)
         plain = {name: getattr(cost, name) for name in ("driver", "hold", "shift_add", "adder", "neuron")}
         plain |= {"buffer": cost.buffer, "bus": cost.bus, "multiply_add": cost.multiply_add}

@@ -10,6 +10,7 @@ import numpy as np
 
 from imc_sim._errors import InputError
 from imc_sim._quantities import with_unit
+from imc_sim._stats import band, band_label
 from imc_sim.array import Chip
 from imc_sim.cost._actions import Actions, Programming
 from imc_sim.cost._components import ACTION
@@ -189,8 +190,8 @@ class CostReport:
         """Return energy with its band over chips, latency and area in one line; `at least` where parts are missing."""
         parts = [self._total("energy", self.energy_J, "J")]
         if len(self.energies_J) > 1:
-            low, high = (with_unit(float(q), "J", 4) for q in np.quantile(self.energies_J, (0.05, 0.95)))
-            parts[0] += f" ({low} to {high}, 5-95 % of {len(self.energies_J)} chips)"
+            low, high = (with_unit(end, "J", 4) for end in band(self.energies_J))
+            parts[0] += f" ({low} to {high}, {band_label([len(self.energies_J)])})"
         parts += [f"{self._total('time', self.latency_s, 's')} per inference", self._total("area", self.area_m2, "m2")]
         return f"chip {self.chip.name}: {', '.join(parts)}"
 

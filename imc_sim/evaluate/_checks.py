@@ -199,7 +199,7 @@ def check_images(model: str, task: dict[str, Any]) -> None:
         got = f"images of {' x '.join(map(str, images.shape[1:]))} for model {model!r}{reason}"
         size = getattr(session.model(model), "size", None)
         allowed = f"{size} pixels a side" if isinstance(size, int) else "the size and channels that the model takes"
-        step = "Leave task.size out for the size of the model's card, or choose another data set or model."
+        step = "Leave task.size out for the size of the model's card, or choose another task.dataset or model."
         raise InputError("task.size", got, allowed, step) from error
     if isinstance(spec, ClassificationTask):
         check_labels(spec, classes, outputs.shape[-1])

@@ -93,7 +93,7 @@ def _variants(model: str, chip: dict[str, Any], task: dict[str, Any]) -> dict[st
     network, inputs = probed(model, task)
     report = map_model(network, load_chip(chip).without_effects(), engine="native", inputs=inputs).report
     analog = list(report.placed) or [row.layer for row in report.layers if row.place == "crossbar"]
-    memory = chip["policy"]["memory"] == "crossbar"
+    memory = chip["policy"]["memory"] == "crossbar" and task.get("kind", "few_shot") == "few_shot"
     if not analog and not memory:
         raise InputError("chip.policy", "nothing on crossbars", "one layer at least, or the memory", "Map one.")
     if "memory" in analog:  # pragma: no cover - two rows would have this name

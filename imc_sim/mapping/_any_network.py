@@ -135,12 +135,16 @@ def _places(products: Products, chip: Chip) -> list[Site]:
         fits = policy_place(path, "float", chip) == "digital"
         errors += [] if fits else [f"{path!r} ({function}, whose products cannot be on crossbars)"]
     if errors:
-        real = needed_by_real_weights(chip, refused) if "policy.float" in keys else ""
+        needs = needed_by_real_weights(chip, refused) if "policy.float" in keys else ""
+        real = f" (on crossbars, these real weights also need {needs})" if needs else ""
         all_of = f"{' and '.join(sorted(keys))} to digital or crossbar{real}, or " if keys else ""
         step = f"Set {all_of}policy.layers: {{NAME: digital}} for single sites."
         raise InputError(
             "map_model", f"no place for {number_of(len(errors), 'site')}: {', '.join(errors)}", "a place for each", step
         )
+    if needs := needed_by_real_weights(chip, placed):
+        step = f"Set {needs}, or keep sites digital by policy.float or policy.layers."
+        raise InputError("map_model", "real weights on crossbars", "whole numbers, or a number of bits", step)
     return placed
 
 

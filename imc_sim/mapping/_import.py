@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +126,9 @@ def import_checkpoint(
         state, notes = read_state(source)
         state = renamed(state, renames, prefix, str(source), notes)
         module, state = _loaded(arch, given, state, notes, str(source))
-    card = _write(source, folder, arch, given, module, probe)
+    options = [*_options(args or {}, renames, prefix, inputs), "--out", str(folder)]
+    command = shlex.join(["imc-sim", "import", *_sources(path, arch), *options])
+    card = _write(source, folder, arch, given, module, probe, command)
     return ImportReport(card, folder, len(state), sum(v.numel() for v in state.values()), tuple(notes))
 
 
@@ -195,11 +198,34 @@ def _use_signed_maximum(module: nn.Module, notes: list[str]) -> None:
             notes.append(f"{name}: integers down to {low:.0f}, as the scale is the signed maximum (original's rule)")
 
 
-def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module, inputs: Any) -> ModelCard:
+def _sources(path: PathLike | None, arch: str) -> list[str]:
+    """Return what the command line names as the network and its weights, files without their folders."""
+    weights = None if path is None else Path(path).name
+    if is_onnx(arch):
+        return [Path(arch).name]
+    if is_code(arch):
+        return [arch, *([] if weights is None else ["--weights", weights])]
+    return [str(weights), "--arch", arch]
+
+
+def _options(
+    args: Mapping[str, Any], renames: Sequence[tuple[str, str]], prefix: str | None, inputs: PathLike | None
+) -> list[str]:
+    """Return the options of `imc-sim import` for these arguments of `import_checkpoint`."""
+    words = [("--inputs", Path(inputs).name)] if inputs is not None else []
+    words += [("--arg", f"{key}={json.dumps(value, default=str)}") for key, value in args.items()]
+    words += [("--rename", f"{old}={new}") for old, new in renames]
+    words += [("--prefix", prefix)] if prefix is not None else []
+    return [word for pair in words for word in pair]
+
+
+def _write(
+    source: Path, folder: Path, arch: str, args: dict[str, Any], module: nn.Module, inputs: Any, command: str
+) -> ModelCard:
     """Write the model folder, with the files of a user's own network in it, and return its card."""
-    name, files, named = arch, {}, ["--arch", arch]
+    name, files = arch, {}
     if isinstance(module, OnnxNetwork):
-        name, named = f"./{GRAPH}", []
+        name = f"./{GRAPH}"
         files = {GRAPH: graph_beside(source, module.keys, pack(module), WEIGHTS)}
     elif is_code(arch):
         code = code_of(arch, working_folder())
@@ -208,7 +234,7 @@ def _write(source: Path, folder: Path, arch: str, args: dict[str, Any], module: 
         name=folder.resolve().name,
         summary=f"imported from {source.name}",
         arch=Arch(name=name, args=args),
-        command=shlex.join(["imc-sim", "import", source.name, *named, "--out", str(folder)]),
+        command=command,
         source=source.name,
     )
     return save_model(folder, module, card, extra=files, inputs=inputs)

@@ -31,7 +31,8 @@ def check_on_chip(report: MappingReport, memory: bool) -> None:
         raise InputError("chip.policy", "a network without a product with weights", allowed, step)
     kinds = " and ".join(f"policy.{key}" for key in dict.fromkeys(keys))
     sites = () if report.products is None else report.products.sites
-    real = needed_by_real_weights(report.chip, sites) if "float" in keys else ""
+    needs = needed_by_real_weights(report.chip, sites) if "float" in keys else ""
+    real = f" (on crossbars, these real weights also need {needs})" if needs else ""
     step = f"Set {kinds} to crossbar{real}, or policy.layers: {{NAME: crossbar}} for single products; "
     step += 'policy.layers: {"*": digital} states that nothing runs on the chip.'
     raise InputError("chip.policy", f"all products with weights digital ({len(keys)})", allowed, step)

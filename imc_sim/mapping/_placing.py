@@ -52,7 +52,7 @@ def encoding_of(layer: ProductLayer, chip: Chip) -> Encoding:
 
 
 def needed_by_real_weights(chip: Chip, sites: Iterable[Site]) -> str:
-    """Return what errors add where real weights are to be on crossbars, and the chip's encoding does not take them.
+    """Return the setting that real weights on crossbars need; empty where the chip's encoding takes them.
 
     Args:
         chip: The chip.
@@ -64,10 +64,8 @@ def needed_by_real_weights(chip: Chip, sites: Iterable[Site]) -> str:
     real = (site for site in sites if site.weights is not None and not site.weights.exact)
     bits = [bits_for(layer.weight.detach().double()) for site in real for _, layer in layers_of(site)]
     if None in bits:
-        needs = "device.levels: continuous with encoding_multibit: {kind: differential}"
-    else:
-        needs = f"encoding_multibit: {{kind: sliced, weight_bits: {max(b or 0 for b in bits)}}}"
-    return f" (on crossbars, these real weights also need {needs})" if bits else ""
+        return "device.levels: continuous with encoding_multibit: {kind: differential}"
+    return f"encoding_multibit: {{kind: sliced, weight_bits: {max(b or 0 for b in bits)}}}" if bits else ""
 
 
 def bytes_of(name: str, layer: ProductLayer, chip: Chip) -> int:

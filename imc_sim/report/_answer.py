@@ -211,7 +211,7 @@ def _range(at: _Values, x: list[object], names: bool) -> str:
 
 def _members(names: list[str], count: int) -> str:
     if len(names) == count:
-        return f"in all {count} cases"
+        return "in both cases" if count == 2 else f"in all {count} cases"
     return f"({'; '.join(names)})" if len(names) <= _NAMED else f"({len(names)} of {count} cases)"
 
 

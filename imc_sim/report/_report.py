@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, final
 
 from imc_sim._arguments import checked
 from imc_sim._files import write_file
+from imc_sim._quantities import number_of
 from imc_sim._stats import FULL_BAND, band_label
 from imc_sim.config import write_yaml
+from imc_sim.data import DATASETS
 from imc_sim.plotting import (
     Metric,
     compares,
@@ -54,7 +56,7 @@ class Conclusion:
     """Hold the answer of a study.
 
     Attributes:
-        text: the answer to its question, and whether published accuracies were reached.
+        text: the answer to its question, whether published accuracies were reached, and how many trials are left.
         each: the answer of each series, if there are several.
     """
 
@@ -70,7 +72,8 @@ class Conclusion:
         """
         published = against_published(comparison_data(results)) if compares(results) else ""
         data, chips = robustness_data(results), ChipSample.of(results)
-        parts = [answer(data, chips=chips), baseline_warnings(data, results), published]
+        left = f"Not finished: {number_of(results.left, 'trial')} left." if results.left else ""
+        parts = [left, answer(data, chips=chips), baseline_warnings(data, results), published]
         each = answers(data, chips=chips) if len(set(data["series"])) > 1 else []
         return cls(" ".join(filter(None, parts)), each)
 
@@ -283,6 +286,8 @@ def _needed(study: dict[str, Any], data: str) -> tuple[str, str]:
         kept = study.get("content", {}).get("files")
         start = "In the folder of this page is" if kept else "Provide"
         return f"{start} the function that computes {study['metric']['name']} and its files: {files}.", ""
+    if all(name in DATASETS and DATASETS[name].embedded for name in data.split(", ")):
+        return f"The data are part of the installation: {data}.", ""
     return f"Provide the data: {data} (`imc-sim doctor` shows where they are expected).", ""
 
 

@@ -14,7 +14,7 @@ from imc_sim._stats import band, chip_interval, mean_interval
 from imc_sim.config import user_path
 from imc_sim.runs import Array, Row, RowTable, sound_rows
 from imc_sim.study._costs_file import NUMBERS, costs_of, has_costs
-from imc_sim.study._stopping import are_wanted, by_point, wanted_chips
+from imc_sim.study._stopping import are_wanted, by_point, trials_left, wanted_chips
 from imc_sim.study._store import read_study, results_digest
 from imc_sim.study._trials_file import STUDY, TRIALS, as_table, measures, rules_of
 
@@ -50,6 +50,7 @@ class Results:
             [0, 1], and Wilson's where chips can differ and all score the same.
         rows: stored rows by trial id.
         costs: rows of costs.jsonl at the prices of the study, by trial id.
+        left: number of trials that the study requests and the folder does not hold yet.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Results:
     intervals: tuple[tuple[float, float], ...] = ()
     rows: Mapping[str, Row] = field(default_factory=dict, repr=False)
     costs: Mapping[str, Row] = field(default_factory=dict, repr=False)
+    left: int = 0
 
     @property
     def failure(self) -> str:
@@ -99,7 +101,8 @@ class Results:
         folder = user_path(folder, "folder")
         study = read_study(folder)
         stored = sound_rows(folder / TRIALS, rules_of(study))
-        rows = stored.select(are_wanted(stored, wanted_chips(study, stored)[0]))
+        wanted, _ = wanted_chips(study, stored)
+        rows = stored.select(are_wanted(stored, wanted))
         results = results_digest(rows)  # it holds all ids, so first
         found, shares, objects = accuracies_of(rows), "metric" not in study, dict[float, float]()
         known = [p for p in study["points"] if p["id"] in found]
@@ -110,8 +113,8 @@ class Results:
         )
         costs = costs_of(folder, study, rows)
         table = _table(study, found, costs)
-        failed = int(rows.has("state", "failed").sum())
-        return cls(folder, study, table, _environment(rows), failed, results, each, ends, rows, costs)
+        failed, left = int(rows.has("state", "failed").sum()), trials_left(rows, wanted)
+        return cls(folder, study, table, _environment(rows), failed, results, each, ends, rows, costs, left)
 
 
 def _interval(point: Mapping[str, Any], accuracies: Sequence[float]) -> tuple[float, float]:

@@ -62,6 +62,17 @@ def are_wanted(rows: RowTable, wanted: Mapping[str, range]) -> Array:
     return (chips >= first[points]) & (chips < last[points]) if ends else np.zeros(0, bool)
 
 
+def trials_left(rows: RowTable, wanted: Mapping[str, range]) -> int:
+    """Return how many of the requested trials have no row.
+
+    Args:
+        rows: stored rows of requested trials alone; a trial may have several.
+        wanted: chips of each point, of `wanted_chips`.
+    """
+    places = rows.column("point").astype(np.int64) * 2**32 + rows.column("chip")
+    return sum(map(len, wanted.values())) - len(np.unique(places))
+
+
 def by_point(rows: RowTable) -> dict[str, Array]:
     """Return the numbers of the rows of each point, in the order of chips, and of the file for one chip."""
     points = rows.column("point")

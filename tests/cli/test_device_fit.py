@@ -233,3 +233,6 @@ def test_measurements_as_chip_name_both_ways_to_use_them(here: Path) -> None:
     np.save(here / "cells.npy", np.ones((4, 4)))
     with pytest.raises(InputError, match=r"a file of measurements.*device fit ./cells.npy --into chip.yaml.*target_S"):
         load_chip("./cells.npy")
+    np.save(here / "cells.npy", np.ones((4, 4, 2)))
+    ran = CliRunner().invoke(app, ["device", "fit", "cells.npy"])
+    assert str(ran.exception).startswith("cells.npy: got an array of shape (4, 4, 2)")

@@ -167,6 +167,8 @@ def test_settings_name_the_parts_that_there_are() -> None:
     for setting, parts in (("chip=ideal", {"chip": chip}), ("task.way=4", {"chip": chip})):
         with pytest.raises(Exception, match=r"allowed: chip\.…\. Write for example chip.converter.bits=4\.$"):
             apply_settings([setting], **parts)
+    with pytest.raises(Exception, match=r"got 'tile\.rows'; allowed: chip\.…\. Write chip\.tile\.rows\.$"):
+        apply_settings(["tile.rows=4"], chip=chip)
     with pytest.raises(Exception, match=r"chip\.… or task\.….* or task\.episodes=50\.$"):
         apply_settings(["x.y=1"], chip=chip, task={})
 
@@ -252,6 +254,7 @@ STATUS = Status("s", 5, 0, 0, False, None, None, None)
         ({"left": 9, "at_least": True, "writer": "process 1 on h", "rate_per_s": 0.12345, "eta_s": 72.9},
          "s (running, process 1 on h): 5 done, 0 failed, at least 9 left, 0.123 trials/s, ETA 0:01:13"),
         ({"damaged": ("a", "b")}, "s (complete): 5 done, 0 failed, 0 left, 2 damaged rows (--check lists them)"),
+        ({"damaged": ("a",)}, "s (complete): 5 done, 0 failed, 0 left, 1 damaged row (--check lists it)"),
     ],
 )  # fmt: skip
 def test_the_status_is_one_line(changed: dict[str, Any], line: str) -> None:

@@ -124,6 +124,33 @@ def test_a_study_maps_a_network_by_its_products(name: str, home: Path, run: Call
     assert again.code == 0, again.err
 
 
+def test_an_import_states_its_command(home: Path, run: Callable) -> None:
+    imported(run, "Net", "--arg", "classes=10")
+    command = "imc-sim import ./net.py:Net --weights Net.pth --inputs Net.npy --arg classes=10 --out models/Net"
+    assert f"\ncommand: {command}\n" in Path("models/Net/model.yaml").read_text()
+    shutil.move("models/Net", "Net")
+    assert run(*command.split()[1:]).code == 0
+    assert all(path.read_bytes() == (home / "Net" / path.name).read_bytes() for path in Path("models/Net").iterdir())
+
+
+def test_a_model_folder_is_not_imported_again(home: Path, run: Callable) -> None:
+    imported(run, "Net")
+    ran = run("import", "models/Net", "--out", "models/again")
+    assert (ran.code, "models/Net: got a folder" in ran.err) == (2, True), ran.err
+
+
+def test_figures_of_a_classifier(home: Path, run: Callable) -> None:
+    """It has no key memory, and takes no embedded characters."""
+    imported(run, "Net")
+    ran = run("show", "confusion", "Net", "mine", "--chips", "1")
+    assert ran.code == 2
+    assert "task.size: got images of 1 x 32 x 32 for model 'Net'" in ran.err
+    task = ["--set", "task.kind=classification", "--set", "task.dataset=digits", "--set", "task.images=20"]
+    ran = run("show", "sensitivity", "Net", "mine", "--chips", "1", *task, "--out", "figures")
+    assert ran.code == 0, ran.err
+    assert [line.split()[0] for line in ran.out.splitlines()[1:3]] == ["body", "all"]
+
+
 def test_the_sensitivity_of_each_site_is_measured(home: Path, run: Callable) -> None:
     imported(run, "Encoder")
     ran = run("show", "sensitivity", "Encoder", "mine", "--chips", "1", "--set", "task.episodes=2", "--out", "figures")

@@ -216,7 +216,7 @@ def test_energies_differ_from_chip_to_chip_with_their_cells() -> None:
     cells = CELLS["device"] | {"programming": {"kind": "relative", "sigma": 0.3}}
     found = report(load_chip({**chip().to_dict(), "device": cells}), chips=8)
     assert len(set(found.energies_J)) == 8
-    assert "5-95 % of 8 chips" in found.summary
+    assert "lowest to highest of 8 chips" in found.summary
     adc = found.layers[0].energy_J["adc"]
     assert len(set(adc)) == 1
 

@@ -71,7 +71,7 @@ def test_several_series_become_one_sentence() -> None:
     many = table({f"s{k}": [90, 70, 70] for k in range(9)} | {"t": [90, 90, 70]}, [0, 1, 2])
     assert answer(many) == f"{head} up to variation 0 % (9 of 10 cases) and up to variation 1 % (t)."
     same = table({"a": [90, 90], "b": [90, 91]}, [0, 1])
-    assert answer(same) == f"{head} at every variation tried (0 % to 1 %) in all 2 cases."
+    assert answer(same) == f"{head} at every variation tried (0 % to 1 %) in both cases."
 
 
 def test_names_have_no_order() -> None:

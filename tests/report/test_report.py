@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable
@@ -120,6 +121,21 @@ def test_the_answer_is_at_the_top_of_the_page(results: Results, text: str) -> No
         '"', "&quot;"
     ).replace("'", "&#x27;")
     assert text.index("</header>") < text.index(answer_html) < text.index("<figure>")
+
+
+def test_the_report_of_a_run_that_has_not_ended_begins_with_what_is_left(results: Results, tmp_path: Path) -> None:
+    folder = shutil.copytree(results.folder, tmp_path / "copy")
+    lines = (folder / "trials.jsonl").read_text().splitlines(keepends=True)
+    (folder / "trials.jsonl").write_text("".join(lines[:-3]))
+    found = Results.load(folder)
+    assert (results.left, found.left) == (0, 3)
+    assert conclusion(found).startswith("Not finished: 3 trials left. ")
+
+
+def test_embedded_data_need_not_be_provided(results: Results) -> None:
+    assert "The data are part of the installation: glyphs." in page(results)
+    other = results.study | {"task": results.study["task"] | {"dataset": "mnist"}}
+    assert "Provide the data: mnist" in page(dataclasses.replace(results, study=other))
 
 
 def test_warnings_about_the_digital_network_are_between_the_answer_and_published_figures(

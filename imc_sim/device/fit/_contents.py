@@ -19,8 +19,11 @@ from imc_sim._quantities import type_of
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def frame_of(data: Any) -> Any:
-    """Return a data frame of arrays, a mapping of them, or a data frame."""
+def frame_of(data: Any, where: str = "data") -> Any:
+    """Return a data frame of arrays, a mapping of them, or a data frame.
+
+    where: names the data in errors.
+    """
     import pandas as pd
 
     if isinstance(data, np.ndarray) and data.dtype.names:
@@ -28,7 +31,7 @@ def frame_of(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         if data.ndim > 2:
             step = "Give one array of each column, or a row for each cell."
-            raise InputError("data", f"an array of shape {data.shape}", "one or two dimensions", step)
+            raise InputError(where, f"an array of shape {data.shape}", "one or two dimensions", step)
         data = np.atleast_2d(data).T if data.ndim < 2 else data
         return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
     if isinstance(data, pd.DataFrame):
@@ -52,7 +55,7 @@ def binary_content(content: bytes, path: Path) -> Any:
         with _reading(path, "an npy or npz file"):
             found = np.load(io.BytesIO(content), allow_pickle=False)
             arrays = found if isinstance(found, np.ndarray) else dict(found)
-        return frame_of(arrays)
+        return frame_of(arrays, str(path))
     if content.startswith(b"MATLAB 5.0"):
         from scipy.io import loadmat
 
