@@ -34,13 +34,13 @@ def doctor(quiet: Quiet = False) -> None:
     for title, lines in (
         ("versions", _versions),
         ("machine", _machine),
-        ("backends", _backends),
+        ("backends; the first time, code is compiled for up to a minute", _backends),
         ("data", _data),
         ("content", _content),
     ):
         with working(f"checking {title}"):
             found = list(lines())
-        _show(title, found)
+        _show(title.partition(";")[0], found)
     with working("checking weights"):
         problems = list(_problems())
     _show("checks", problems or ["every model's weights are those of its card"])

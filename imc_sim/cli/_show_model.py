@@ -113,9 +113,13 @@ def _show(
         with origin_of(settings).naming("--set"):
             build_task(task, "--set, task")
         checked(chip, spec, settings)
-        check_images(model, task)
     stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
-    print_paths(draw(model, spec, task, chips, seed, out / stem))
+    try:
+        paths = draw(model, spec, task, chips, seed, out / stem)
+    except RuntimeError:  # of torch, which names two shapes alone
+        check_images(model, task)
+        raise
+    print_paths(paths)
 
 
 def _stem(model: str, chip: str, kind: str, options: dict[str, Any]) -> str:

@@ -93,7 +93,7 @@ def test_moved_results_are_repeated_to_the_bit_by_the_printed_command(home: Path
     page = html.unescape((moved / "report.html").read_text())
     own = ("device_configs/mychip.yaml", "models/batmann_5w1s_xnor", "models/mine", "models/mine-2", "models/other")
     assert ", ".join(own) in page
-    assert "glyphs (`imc-sim doctor`" in page
+    assert "The data are part of the installation: glyphs." in page
     in_folder, from_page = re.findall(r"<code>(imc-sim run .*?)</code>", page)
     command(in_folder, moved)
     assert (moved / "again" / "table.csv").read_bytes() == (moved / "table.csv").read_bytes()
