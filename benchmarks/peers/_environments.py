@@ -50,6 +50,8 @@ class Peer:
 _MEMTORCH = ("pandas", "matplotlib", "scipy", "scikit-learn", "seaborn", "tqdm", "ninja", "setuptools", "wheel")
 _AIHWKIT = (TORCH, ("--only-binary=aihwkit", "--prefer-binary", "aihwkit"))
 _UNPUBLISHED = "a repository, no package that pip could install"
+#: the checkout of a user who has one
+_CROSSSIM = os.environ.get("IMC_SIM_CROSSSIM", "")
 PLAIN = Peer("plain torch", "peer_torch.py")
 OURS = tuple(Peer(f"imc_sim, {c}", "peer_ours.py", (c,)) for c in ("float32", "int8"))
 OTHERS = (
@@ -66,7 +68,11 @@ OTHERS = (
         "MemTorch", "peer_memtorch.py", (), "memtorch",
         ((*TORCH, *_MEMTORCH), ("--no-build-isolation", "--no-deps", "memtorch-cpu==1.1.6")),
     ),
-    *(Peer(name, "", (), name, (), _UNPUBLISHED) for name in ("CrossSim", "analog-cim-sim", "DNN+NeuroSim")),
+    Peer(
+        "CrossSim", "peer_crosssim.py", (), "crosssim", ((*TORCH, "scipy"), ("--no-deps", _CROSSSIM)),
+        "" if _CROSSSIM else f"{_UNPUBLISHED}; runs if IMC_SIM_CROSSSIM names a checkout",
+    ),
+    *(Peer(name, "", (), name, (), _UNPUBLISHED) for name in ("analog-cim-sim", "DNN+NeuroSim")),
 )  # fmt: skip
 
 

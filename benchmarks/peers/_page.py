@@ -21,18 +21,22 @@ THREADS = (1, 2)
 _NOTHING = ("", "-")
 
 
-def write(folder: Path, peers: list[Peer]) -> None:
-    """Write performance_peers.csv and .png to the figures, and the places `peers` and `left_out` of the page."""
+def write(folder: Path, peers: list[Peer], machine: str = "") -> None:
+    """Write performance_peers.csv and .png to the figures, and `peers`, `left_out` and `versions` of the page.
+
+    machine: ends the names of files and places, where the page has several machines.
+    """
+    end = f"_{machine}" * bool(machine)
     read = {path.stem: json.loads(path.read_text())["found"] for path in folder.glob("*-[0-9].json")}
     names = [peer.name for peer in peers if peer is not PLAIN]
     lines = [_line(read, work, name) for work in WORKS for name in names if _did(read, work, name)]
     table = DataFrame(lines)
-    stem = PAGE.parent / "figures" / "performance_peers"
+    stem = PAGE.parent / "figures" / f"performance_peers{end}"
     save_table(table, stem)
     plot(table, stem)
-    fill_made(PAGE, "peers", table)
-    fill_made(PAGE, "left_out", DataFrame(_reasons(read)))
-    fill_made(PAGE, "versions", DataFrame(_versions(read)))
+    fill_made(PAGE, f"peers{end}", table)
+    fill_made(PAGE, f"left_out{end}", DataFrame(_reasons(read)))
+    fill_made(PAGE, f"versions{end}", DataFrame(_versions(read)))
 
 
 def _did(read: dict[str, Any], work: str, name: str) -> bool:

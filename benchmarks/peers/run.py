@@ -182,6 +182,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--budget", type=float, default=200.0, help="seconds for the rounds of one work")
     parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--machine", default="", help="ends the names of figure and tables, as avx2")
     parser.add_argument("--no-page", action="store_true", help="store measurements, write no page")
     parser.add_argument("--smoke", action="store_true", help="this package alone, at a size that takes seconds")
     return parser.parse_args()
@@ -197,7 +198,7 @@ def main() -> int:
     if not options.smoke and not options.no_page:
         from _page import write
 
-        write(folder, peers)
+        write(folder, peers, options.machine)
     return 0
 
 
