@@ -6,6 +6,8 @@ Its noise generator is numpy's, and its products are those of numpy and torch.
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from _controller import BINARY, Controller
@@ -68,7 +70,7 @@ def controller(given: Given) -> Task:
     analog, images = Controller(given), torch.from_numpy(given["images"])
     for name in BINARY:
         analog.set_submodule(name, from_torch(analog.get_submodule(name), parameters(given)))
-    layers = [analog.get_submodule(name) for name in BINARY]
+    layers: list[Any] = [analog.get_submodule(name) for name in BINARY]
 
     def call() -> torch.Tensor:
         for layer in layers:
