@@ -1,8 +1,9 @@
 """Decide whether the code that a card, a study, a queue or a sweep names may run: only in folders that the user trusts.
 
 Trusted are the folders in which models (for studies: studies) are searched, `./runs`, where training writes models, and
-the folders of `$IMC_SIM_TRUST`; for all but models the working directory too. Code that the user names by its own path
-is no concern of this file.
+the folders of `$IMC_SIM_TRUST`; for all but models the working directory too. What lies in a results folder that is the
+working directory is not trusted: its models are copies, perhaps of someone else's. Code that the user names by its own
+path is no concern of this file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from imc_sim._errors import InputError
 from imc_sim.config._code import names_code
 from imc_sim.config._content import Kind, search_folders, user_path, working_folder
 
+#: file of every results folder of a study
+_RESULTS = "study.resolved.yaml"
 #: kind of content -> what errors call its file
 _FILES = {"model": "card", "training": "training sweep"}
 _ALL: ContextVar[bool] = ContextVar("trusts_all", default=False)
@@ -65,15 +68,19 @@ def check_trusted(folder: Path, where: str, kind: Kind = "model") -> None:
     Raises:
         InputError: the folder is in none that the user trusts.
     """
+    working, real = working_folder(), folder.resolve()
     own = [user_path(p, "IMC_SIM_TRUST") for p in os.environ.get("IMC_SIM_TRUST", "").split(os.pathsep) if p]
-    trusted = [p.resolve() for p in (*search_folders(kind), working_folder() / "runs", *own)]
-    here = kind != "model" and folder.resolve() == working_folder().resolve()
-    if not (_ALL.get() or here) and not any(folder.resolve().is_relative_to(p) for p in trusted):
-        place = f"./{search_folders(kind)[0].relative_to(working_folder())}"
+    searched, here = [*search_folders(kind), working / "runs"], kind != "model" and real == working.resolve()
+    place, holds_results = f"./{searched[0].relative_to(working)}", (working / _RESULTS).is_file()
+    if holds_results:
+        searched, here = [path for path in searched if not path.is_relative_to(working)], False
+    if not (_ALL.get() or here) and not any(real.is_relative_to(path.resolve()) for path in (*searched, *own)):
         python = " (in Python: load_model(…, trust=True))" if kind == "model" else ""
-        step = f"If you trust its author: add --trust{python}, set IMC_SIM_TRUST to the folder, or copy it to {place}."
+        copy = "" if holds_results else f", or copy it to {place}"
+        step = f"If you trust its author: add --trust{python}, set IMC_SIM_TRUST to the folder{copy}."
         got = f"a {_FILES.get(kind, kind)} in {str(folder)!r} that names code, which was not run"
-        raise InputError(where, got, f"code in {place}, ./runs, or a folder of IMC_SIM_PATH or IMC_SIM_TRUST", step)
+        allowed = f"code in {place}, ./runs, or a folder of IMC_SIM_PATH or IMC_SIM_TRUST"
+        raise InputError(where, got, f"{allowed}; here ./ holds results" if holds_results else allowed, step)
 
 
 def check_code_in(data: Any, folder: Path, where: str, kind: Kind = "model") -> None:

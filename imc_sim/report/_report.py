@@ -266,12 +266,15 @@ def _reproduce(results: Results) -> str:
     own, data = _own_content(study), ", ".join(_data_sets(study))
     given = f"With this page and {own}" if own else "With this page alone"
     where = f"next to {own}" if own else "anywhere"
+    trusted, read = "", ""
+    if any(place.endswith(".py") for place in study.get("content", {}).get("files", {})):
+        trusted, read = " --trust", ", after you have read the code there"
     steps = [
         (f"Install imc_sim {version}, and the other versions above for numbers that are equal to the last digit.", ""),
         _needed(study, data),
-        (f"In the folder of this page{f', which holds {own}' if own else ''}:",
-         "imc-sim run study.resolved.yaml --out again"),
-        (f"{given}, save the settings below as study.yaml {where}:", "imc-sim run study.yaml --out again"),
+        (f"In the folder of this page{f', which holds {own}' if own else ''}{read}:",
+         f"imc-sim run study.resolved.yaml --out again{trusted}"),
+        (f"{given}, save the settings below as study.yaml {where}:", f"imc-sim run study.yaml --out again{trusted}"),
         (_COMPARE, ""),
     ]  # fmt: skip
     commands = [(text, f" <code>{escaped(command)}</code>" if command else "") for text, command in steps]

@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from imc_sim._errors import InputError, ResultsError
-from imc_sim.config import read_yaml, write_yaml
+from imc_sim.cli import main
+from imc_sim.config import read_yaml, trusting, write_yaml
 from imc_sim.nn.networks import arch_files, build_arch
 from imc_sim.nn.store import Arch, ModelCard, save_model
-from imc_sim.study import combine, load_study, run, status
+from imc_sim.report import write_report
+from imc_sim.study import Results, combine, load_study, run, status
 from imc_sim.study._content import keep_copies
 from imc_sim.study._kept_files import KeptFiles
 from imc_sim.study._points import points_of
@@ -128,6 +130,24 @@ def test_ids_follow_from_the_code_of_a_network_and_not_from_its_path(home: Path,
             (folder / "net.py").write_text(NET + "\n# changed\n")
         found[name] = [p.id for p in points_of(load_study(small(folder)))]
     assert found["here"] == found["there"] != found["changed"]
+
+
+def test_code_in_a_results_folder_is_not_the_users_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("IMC_SIM_TRUST")
+    monkeypatch.chdir(home)
+    theirs = home / "results" / "theirs"
+    own = small(Path("mine")) | {"chip": "mychip", "task": {"dataset": "glyphs", "split": "test", "episodes": 1}}
+    assert "model" in stub(theirs, own)["content"]
+    write_report(Results.load(theirs))
+    assert html.unescape((theirs / "report.html").read_text()).count("--out again --trust") == 2
+    monkeypatch.chdir(theirs)
+    assert main(["run", "study.resolved.yaml", "--out", "again", "--dry-run"]) == 2
+    assert "names code, which was not run" in (error := capfd.readouterr().err)
+    assert "copy it" not in error, "its models are in ./models"
+    assert main(["run", f"{theirs}/study.resolved.yaml", "--out", "again", "--dry-run"]) == 2
+    assert main(["run", "study.resolved.yaml", "--out", "again", "--dry-run", "--trust"]) == 0
 
 
 def test_a_missing_copy_is_named_before_anything_runs(home: Path, tmp_path: Path) -> None:
@@ -250,11 +270,12 @@ def test_a_results_folder_with_functions_runs_only_where_it_is_trusted(
     monkeypatch.chdir(home)
     run(home / "metric.yaml", tmp_path / "moved")
     monkeypatch.setenv("IMC_SIM_TRUST", "")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="a study in .* that names code, which was not run"):
-        load_study(tmp_path / "moved" / "study.resolved.yaml")
-    monkeypatch.chdir(tmp_path / "moved")
-    assert load_study("study.resolved.yaml").content.files
+    for folder in (tmp_path, tmp_path / "moved"):
+        monkeypatch.chdir(folder)
+        with pytest.raises(InputError, match="a study in .* that names code, which was not run"):
+            load_study(tmp_path / "moved" / "study.resolved.yaml")
+    with trusting():
+        assert load_study("study.resolved.yaml").content.files
 
 
 def test_a_check_of_data_runs_no_code_of_a_results_folder(
