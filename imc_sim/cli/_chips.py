@@ -18,9 +18,9 @@ def apply_settings(settings: Sequence[str] | None, **parts: dict[str, Any]) -> N
     for path, value in map(parse_setting, settings or ()):
         part, _, rest = path.partition(".")
         if part not in parts or not rest:
-            whole = next((f"{name}.{path}" for name, data in parts.items() if part in data), None)
             example = f"for example chip.converter.bits=4{' or task.episodes=50' * ('task' in parts)}"
-            step = f"Write {example if whole is None or not rest else whole}."
+            whole = next((f"{name}.{path}" for name, data in parts.items() if rest and part in data), example)
+            step = f"Write {whole}."
             raise InputError("--set", repr(path), " or ".join(f"{name}.…" for name in parts), step)
         set_path(parts, path, value, "--set")
 

@@ -34,13 +34,14 @@ def doctor(quiet: Quiet = False) -> None:
     for title, lines in (
         ("versions", _versions),
         ("machine", _machine),
-        ("backends; the first time, code is compiled for up to a minute", _backends),
+        ("backends", _backends),
         ("data", _data),
         ("content", _content),
     ):
-        with working(f"checking {title}"):
+        note = " (the first time, this compiles code for up to a minute)" if title == "backends" else ""
+        with working(f"checking {title}{note}"):
             found = list(lines())
-        _show(title.partition(";")[0], found)
+        _show(title, found)
     with working("checking weights"):
         problems = list(_problems())
     _show("checks", problems or ["every model's weights are those of its card"])

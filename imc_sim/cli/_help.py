@@ -53,7 +53,7 @@ def usage_error(error: Any) -> str:
     context = error.ctx
     path = "imc-sim" if context is None else context.command_path
     message = re.split(r" \(Possible|\.? Did you mean", " ".join(error.format_message().split()))[0].rstrip(".")
-    message = message.replace(": Value error, ", ": ")
+    message = message.replace(": Value error, ", ": ")  # of pydantic, by which typer reads options
     wrong = re.search(r"No such (?:command|option):? '?([^']+)", message)
     commands = getattr(context.command, "commands", {}) if context is not None else {}
     options = (

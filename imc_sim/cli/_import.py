@@ -90,8 +90,8 @@ def import_(
         _import_checkpoint(Path(source), arch, out, named, inputs, chip)
         return
     if Path(source).is_dir():
-        step = "Commands take a model folder without import, by its path. To import, name a file."
-        raise InputError(source, "a folder", "a network FILE.py:NAME, a checkpoint, or a CSV", step)
+        step = "Use a model folder by its path, without an import; or name a file to import."
+        raise InputError(source, "a folder", "a network FILE.py:NAME or FILE.onnx, a checkpoint, or a CSV", step)
     step = "Add --arch ARCH (see `imc-sim list archs`)."
     _refuse(source, named | {"--inputs": inputs, "--chip": chip}, "measured cells", f"To import a checkpoint: {step}")
     if Path(source).suffix.lower() in _CHECKPOINTS:

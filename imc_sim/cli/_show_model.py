@@ -116,7 +116,7 @@ def _show(
     stem = _stem(model, str(spec["name"]), kind, {"settings": settings or [], "seed": seed, "chips": chips})
     try:
         paths = draw(model, spec, task, chips, seed, out / stem)
-    except RuntimeError:  # of torch, which names two shapes alone
+    except RuntimeError:  # torch names the shapes, not the images and the model
         check_images(model, task)
         raise
     print_paths(paths)

@@ -12,9 +12,6 @@ from imc_sim.cli._console import Quiet
 if TYPE_CHECKING:
     from imc_sim.study import Status
 
-#: why data of code may be missing
-_UNTRUSTED = ", or in a folder that is not trusted (IMC_SIM_TRUST)"
-
 
 def status(
     results: Annotated[Path, typer.Argument(help="A results folder of `imc-sim run` or of a training sweep.")],
@@ -49,27 +46,22 @@ def status(
     print(json.dumps(found.to_dict(), indent=2) if as_json else _line(found))
     if check and not as_json:
         print("\n".join(found.damaged) or "all rows are sound")
-        print(
-            "\n".join(
-                [
-                    *found.other_data,
-                    *(f"{part!r} is not here{_UNTRUSTED if '.py:' in part else ''}" for part in found.absent_data),
-                ]
-                or ["same data"]
-            )
-        )
+        untrusted = ", or is code in a folder that is not trusted (IMC_SIM_TRUST)"
+        absent = [f"{part!r} is not here{untrusted if '.py:' in part else ''}" for part in found.absent_data]
+        print("\n".join([*found.other_data, *absent] or ["same data"]))
     if check and (found.damaged or found.other_data):
         raise typer.Exit(1)
 
 
 def _line(s: Status) -> str:
     """Format the progress as one line."""
+    from imc_sim._quantities import number_of
     from imc_sim.cli._console import duration
 
     parts = [f"{s.done} done", f"{s.failed} failed", f"{'at least ' if s.at_least else ''}{s.left} left"]
     if s.damaged:
-        one = len(s.damaged) == 1
-        parts.append(f"{len(s.damaged)} damaged row{'' if one else 's'} (--check lists {'it' if one else 'them'})")
+        them = "it" if len(s.damaged) == 1 else "them"
+        parts.append(f"{number_of(len(s.damaged), 'damaged row')} (--check lists {them})")
     if s.rate_per_s is not None:
         parts.append(f"{s.rate_per_s:.3g} trials/s")
     if s.eta_s is not None:

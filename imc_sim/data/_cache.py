@@ -22,7 +22,7 @@ SCHEMA = 2
 _SUM = 32
 #: age in ns below which a file can change again and keep the same time of its last change
 SETTLED_NS = 2 * 10**9
-#: facts of cached files whose checksum this process has found right
+#: facts of cached files when this process found their checksum right
 _WHOLE: dict[Path, Facts] = {}
 
 Bytes = NDArray[np.uint8]
@@ -91,7 +91,7 @@ def _mapped(path: Path) -> NDArray[Any] | None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether the checksum of a file is right; remember it for a file that did not change in two seconds."""
+    """Tell whether the checksum of a file is right; remember it if the file has not changed for two seconds."""
     facts = file_facts(path)
     if _WHOLE.get(path) == facts:
         return True

@@ -126,6 +126,7 @@ def import_checkpoint(
         state, notes = read_state(source)
         state = renamed(state, renames, prefix, str(source), notes)
         module, state = _loaded(arch, given, state, notes, str(source))
+    # The card names files without their folders, which may be private.
     options = [*_options(args or {}, renames, prefix, inputs), "--out", str(folder)]
     command = shlex.join(["imc-sim", "import", *_sources(path, arch), *options])
     card = _write(source, folder, arch, given, module, probe, command)
@@ -199,7 +200,7 @@ def _use_signed_maximum(module: nn.Module, notes: list[str]) -> None:
 
 
 def _sources(path: PathLike | None, arch: str) -> list[str]:
-    """Return what the command line names as the network and its weights, files without their folders."""
+    """Return the words of `imc-sim import` that name the network and its weights."""
     weights = None if path is None else Path(path).name
     if is_onnx(arch):
         return [Path(arch).name]

@@ -133,7 +133,7 @@ def write_drawn(figure: Figure, stem: Path) -> str:
     """
     png, svg = (stem.with_name(f"{stem.name}.{end}") for end in ("png", "svg"))
     write_file(png, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
-    figure.set_layout_engine("none")  # the panels lie in both files where they lie in the first
+    figure.set_layout_engine("none")  # the SVG keeps the layout of the PNG
     text = svg_text(figure)
     write_file(svg, text)
     return text

@@ -6,7 +6,7 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,11 +27,11 @@ TABLE = "tsne.csv"
 _SHARES = ("nearest_percent", "nearest_clean_percent")
 _POINT = ("x", "y")
 #: columns of the table; names such as "" and "NA" are text
-_TYPES = dict.fromkeys(("row", "column", "class"), str) | dict.fromkeys((*_POINT, *_SHARES), float)
+_TYPES: dict[Any, Any] = dict.fromkeys(("row", "column", "class"), str) | dict.fromkeys((*_POINT, *_SHARES), float)
 _SHAPES = "os^DvPX"
-#: inches: width of a column and of two columns of a page, largest height unless a panel becomes smaller than the last
+#: inches: width of a column and of two columns of a page, largest height of a figure, smallest side of a panel
 _COLUMN, _PAGE, _TALL, _SIDE = 3.4, 7.0, 8.5, 0.4
-#: largest number of panels that are drawn
+#: largest number of panels of a stored table that are drawn
 _MOST = 300
 #: panels in a row where they are a single row or column
 _ACROSS = 3
@@ -144,19 +144,19 @@ def stored_tsne(results: Results) -> DataFrame:
     if not has_tsne(results):
         step = f"Compute it: imc-sim plot {shlex.quote(str(results.folder))} --kind tsne"
         raise ResultsError(str(results.folder), f"no {TABLE}", "the points of a t-SNE", step)
-    path, fault = results.folder / TABLE, ""
-    data = DataFrame()
+    path = results.folder / TABLE
+    allowed = f"the points of a t-SNE with 1 to {_MOST} panels"
+    step = "Remove the file, and draw the figure again with --kind tsne."
     try:
-        data = read_csv(regular(path), keep_default_na=False, dtype=_TYPES)[list(_TYPES)].astype({"class": int})
+        table = read_csv(regular(path), keep_default_na=False, dtype=_TYPES)
+        data = DataFrame(table[list(_TYPES)]).astype({"class": int})
     except (ValueError, KeyError, OverflowError) as error:
-        fault = reason_of(error)
-    else:
-        panels = len(data.drop_duplicates(["row", "column"]))
-        fault = "" if np.isfinite(data[[*_POINT, *_SHARES]]).all(axis=None) else "NaN or infinite values"
-        fault = fault if 0 < panels <= _MOST else f"{panels} panels"
-    if fault:
-        step = "Remove the file, and draw the figure again with --kind tsne."
-        raise ResultsError(str(path), fault, f"the points of a t-SNE with 1 to {_MOST} panels", step)
+        raise ResultsError(str(path), reason_of(error), allowed, step) from error
+    panels = len(data.drop_duplicates(["row", "column"]))
+    if not 0 < panels <= _MOST:
+        raise ResultsError(str(path), f"{panels} panels", allowed, step)
+    if not np.isfinite(data[[*_POINT, *_SHARES]]).all(axis=None):
+        raise ResultsError(str(path), "NaN or infinite values", allowed, step)
     return data.assign(**{name: data[name].map(without_mark) for name in ("row", "column")})
 
 

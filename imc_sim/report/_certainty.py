@@ -104,12 +104,12 @@ def _medians(levels: NDArray[np.float64], level: NDArray[np.intp], times: NDArra
     """
     low, high = (len(level) - 1) // 2, len(level) // 2
     held, last = np.bincount(level).cumsum(), len(levels) - 1
-    # Six standard deviations of how many chips of a resampling are up to a level: medians beyond are rare.
+    # Nearly all medians are within six standard deviations of the middle; if one is not, all levels are counted.
     near = np.searchsorted(held, len(level) / 2 + np.array([-3.0, 3.0]) * np.sqrt(len(level))).clip(0, last)
     for first, end in (near, (0, last)):
         counted = np.column_stack([level < first, level[:, None] == np.arange(first, end + 1)]).astype(np.float32)
         below = (times @ counted).cumsum(axis=1)
         if (below[:, 0] <= low).all() and (below[:, -1] > high).all():
             break
-    first_median, second_median = (levels[first - 1 + (below <= place).sum(axis=1)] for place in (low, high))
-    return (first_median + second_median) / 2
+    lower, upper = (levels[first - 1 + (below <= place).sum(axis=1)] for place in (low, high))
+    return (lower + upper) / 2

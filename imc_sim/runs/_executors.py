@@ -104,7 +104,7 @@ def check_executor(name: str, workers: int | None, scheduler: str | None = None)
     if workers is not None:
         check_whole(workers, "workers", 1, _MOST_WORKERS, step="Leave it out for one worker a core.")
     if name == "inline":
-        InlineExecutor(workers)  # which refuses several
+        InlineExecutor(workers)  # raises for several workers
     if scheduler is not None and name != "dask":
         raise InputError("scheduler", f"{scheduler!r} with executor {name}", "executor dask", "Leave one of them out.")
     if scheduler is not None and workers is not None:

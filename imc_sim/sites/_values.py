@@ -15,7 +15,7 @@ _TOP = 2**15
 _ROUNDING = 4e-7
 #: the same of signs and bits: `sign * scale - weight + weight` rounds to the weight, which may be many scales large
 _LOOSE = 4e-6
-#: steps up to the largest value that are tried, and weights of a row that they are tried on, all steps first on a few
+#: steps up to the largest value that are tried; values of a row that they are tried on, and those tried first
 _SMALL, _SAMPLE, _FEW = 127, 256, 4
 
 
@@ -121,7 +121,7 @@ def _step(ratio: Tensor) -> Tensor:
     gaps = ordered.diff(dim=1)
     found = torch.where(gaps > 8 * _ROUNDING, gaps, torch.full_like(gaps, 1.0)).amin(1)
     sample = ratio[:, :_SAMPLE]
-    possible = _whole(sample[:, :_FEW, None], torch.arange(1, _SMALL + 1, device=ratio.device))
+    possible = _whole(sample[:, :_FEW, None], torch.arange(1, _SMALL + 1).to(ratio))
     for steps in (possible.any(0).nonzero().flatten() + 1).tolist():
         rows = possible[:, steps - 1].nonzero().flatten()
         fitting = rows[_whole(sample[rows], steps)]
@@ -131,6 +131,6 @@ def _step(ratio: Tensor) -> Tensor:
 
 
 def _whole(values: Tensor, steps: Tensor | int) -> Tensor:
-    """Return which rows of values [rows, values, …] are whole numbers after multiplication with a number of steps."""
+    """Tell which rows of values [rows, values, …] are multiples of 1 / steps."""
     scaled = values * steps
     return ((scaled - scaled.round()).abs() <= steps * _ROUNDING).all(1)

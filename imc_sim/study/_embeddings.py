@@ -16,8 +16,8 @@ from imc_sim.study._trials_file import STUDY
 if TYPE_CHECKING:
     from imc_sim.evaluate import Embedding, EmbeddingPanel
 
-#: largest number of rows that fit a page
-_ROWS = 6
+#: largest number of rows that fit a page, and of panels that a figure of a stored table shows
+_ROWS, _PANELS = 6, 300
 
 
 @checked
@@ -41,7 +41,7 @@ def study_embeddings(
         The embeddings of the panels.
 
     Raises:
-        InputError: more rows than fit a page.
+        InputError: more rows than fit a page, or more than 300 panels.
         ResultsError: the data changed since the results were computed.
     """
     from imc_sim.evaluate import EmbeddingPanel, embedding_grid
@@ -60,6 +60,9 @@ def study_embeddings(
     if len(rows) > _ROWS:
         step = "Sweep fewer values, for example with --set 'axes.0.values=[0, 0.1]' in a separate run."
         raise InputError(f"study {spec.name!r}, t-SNE", f"{len(rows)} rows", f"at most {_ROWS} rows", step)
+    if len(panels) > _PANELS:
+        step = "Compare fewer cases in a separate run."
+        raise InputError(f"study {spec.name!r}, t-SNE", f"{len(panels)} panels", f"at most {_PANELS} panels", step)
     return embedding_grid(list(panels.values()), classes, instances, seed, progress=progress)
 
 

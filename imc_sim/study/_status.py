@@ -41,7 +41,7 @@ def status(folder: Path | str, check_data: bool = False) -> Status:
 
 
 def _data(stored: Mapping[str, str], folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Describe the data that changed, and name those that are missing, or that code makes which may not run."""
+    """Describe the data that changed, and name those that are missing or made by code that may not run."""
     other: list[str] = []
     absent: list[str] = []
     for part, digest in stored.items():

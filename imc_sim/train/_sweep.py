@@ -51,7 +51,7 @@ from imc_sim.runs import (
 from imc_sim.train._checkpoint import Log, Progress
 from imc_sim.train._continual_recipe import ContinualRecipe
 from imc_sim.train._recipes import Recipe
-from imc_sim.train._train import changed_card, initialised, recipe_of, trained_log
+from imc_sim.train._train import changed_card, check_models_of, initialised, recipe_of, trained_log
 
 #: what the log of a kind of recipe compares, besides `accuracy`
 _MEASURES = {"continual": "mean", "ensemble": "ensemble"}
@@ -157,7 +157,8 @@ def load_trainings(name: PathLike) -> Trainings:
     Raises:
         InputError: the sweep is not found or not valid.
     """
-    sweep = _from_file(path := find_content("training", name))
+    path = find_content("training", name)
+    sweep = _from_file(path)
     with sweep.origin.naming():
         check_code_in(sweep.to_dict(), path.parent, str(path), "training")
     return sweep
@@ -230,11 +231,12 @@ def run_trainings(
         of memory; a warning names the latter, and the next call continues it).
 
     Raises:
-        InputError: a card or setting is not valid; nothing has been written then.
+        InputError: a card or setting is not valid, or names code that may not run; nothing has been written then.
         ResultsError: another process writes to the folder, or its files were changed during the run.
     """
     check_code_of(*load_card(sweep.model), "arch", "recipe")
     points = list(points_of(sweep))
+    check_models_of(point.recipe for point in points)
     unique = {point.id: point for point in points}
     runner = make_executor(executor, workers)
     kind = FolderKind("training runs", SWEEP, ROWS, lambda: write_yaml(sweep.to_dict()), RULES, lambda _: False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ def train_model(
     origin = card.origin.with_settings(path for path, _ in changes)
     card = changed_card(card, changes, "--set", origin)
     recipe = recipe_of(card, str(base))
+    check_models_of([recipe])
     folder = run_folder(card.name) if out is None else user_path(out, "out")
     model = initialised(card, recipe, base)
     log, length = trained_log(model, recipe, folder, device, resume, progress)
@@ -138,6 +139,28 @@ def recipe_of(card: ModelCard, where: str) -> Recipe:
         if not card.recipe:
             raise InputError(f"{where}, recipe", "a card without a recipe", "a `recipe:` block", "Add a recipe.")
         return build_recipe(card.recipe, f"{where}, recipe")
+
+
+def check_models_of(recipes: Iterable[Recipe]) -> None:
+    """Raise if a model that recipes name, to start from or for its features, has code that may not run.
+
+    Args:
+        recipes: recipes of training runs.
+
+    Raises:
+        InputError: the folder of the model is not trusted.
+    """
+    for name in sorted({name for recipe in recipes for name in _models_in(recipe.to_dict())}):
+        check_code_of(*load_card(name), "arch")
+
+
+def _models_in(data: Any) -> Iterator[str]:
+    """Yield the names of models in the content of a recipe."""
+    if isinstance(data, dict):
+        yield from (name for key in ("start_from", "features") if (name := data.get(key)) is not None)
+    if isinstance(data, dict | list | tuple):
+        for part in data.values() if isinstance(data, dict) else data:
+            yield from _models_in(part)
 
 
 def initialised(card: ModelCard, recipe: Recipe, base: Path) -> nn.Module:

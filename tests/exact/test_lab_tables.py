@@ -324,9 +324,10 @@ def test_arrays_and_frames_are_read_as_files_are(tmp_path: Path) -> None:
     archive, array = io.BytesIO(), io.BytesIO()
     np.savez(archive, **{name: np.array(values) for name, values in columns.items()})  # type: ignore[arg-type]
     np.save(array, np.array(list(columns.values())).T)
-    records, cube = io.BytesIO(), io.BytesIO()
+    records, cube, uneven = io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.save(records, np.array(list(zip(*columns.values(), strict=True)), [(name, float) for name in columns]))
     np.save(cube, np.ones((2, 2, 2)))
+    np.savez(uneven, a=np.ones(2), b=np.ones(1))
     wanted = [61e-6, 60e-6, 4e-6, 4.1e-6]
     for table in (
         read_table(pd.DataFrame(columns)), read_table(columns), read(tmp_path, archive.getvalue(), "cells.npz"),
@@ -336,6 +337,8 @@ def test_arrays_and_frames_are_read_as_files_are(tmp_path: Path) -> None:
         assert table["G"].tolist() == wanted
     with pytest.raises(InputError, match="shape .2, 2, 2.; allowed: one or two dimensions"):
         read(tmp_path, cube.getvalue(), "cube.npy")
+    with pytest.raises(InputError, match=r"uneven\.npz: got arrays 'a' with 2, 'b' with 1 values"):
+        read(tmp_path, uneven.getvalue(), "uneven.npz")
 
 
 def test_files_of_one_level_each_are_numbered_by_their_medians(tmp_path: Path) -> None:

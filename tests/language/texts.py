@@ -96,14 +96,16 @@ def words_of(text: str, name: str = "") -> Iterator[tuple[int, str, str]]:
 
 def python_texts(text: str) -> Iterator[Finding]:
     """Yield (line, text) of docstrings, of string literals with a space in them, and of comments."""
-    parts_of_others: set[ast.AST] = set()
+    inside: set[ast.AST] = set()  # texts of f-strings, which are yielded as one
     for node in nodes(text):
+        if node in inside:
+            continue
         if isinstance(node, ast.JoinedStr):
             parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
             yield node.lineno, "".join(map(str, parts))
-            parts_of_others |= {part for part in node.values if isinstance(part, ast.Constant)}
+            inside |= {part for part in node.values if isinstance(part, ast.Constant)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-            yield from [] if node in parts_of_others else [(node.lineno, node.value)]
+            yield node.lineno, node.value
     if any(_BANNED.search(line) for line in re.findall("#.*", text)):
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT and "noqa" not in token.string and "type:" not in token.string:

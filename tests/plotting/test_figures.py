@@ -93,7 +93,7 @@ def test_equal_results_give_equal_bytes(results: Results) -> None:
     assert first["robustness.png"].startswith(b"\x89PNG")
 
 
-def test_panels_lie_where_they_lie_in_the_picture_also_in_the_vector_file(tmp_path: Path) -> None:
+def test_the_svg_keeps_the_layout_of_the_png(tmp_path: Path) -> None:
     def made() -> Figure:
         figure, axes = new_figure()
         axes.set(xlabel="read noise (%)", ylabel="accuracy (%)")

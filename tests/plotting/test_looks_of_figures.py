@@ -236,7 +236,7 @@ def test_panels_of_a_tsne_are_in_their_row_and_column() -> None:
     assert _share(embedded(["r", "s"], ["a"]).iloc[2:], 0) == "51 % (50 %)"
 
 
-def test_a_stored_tsne_has_its_names_again(tmp_path: Path) -> None:
+def test_names_of_a_stored_tsne_are_read_unchanged(tmp_path: Path) -> None:
     results: Any = SimpleNamespace(folder=tmp_path)
     for row in ("", "NA", "=1+1"):
         (tmp_path / "tsne.csv").write_text(csv_text(embedded([row], ["a", "'"])))

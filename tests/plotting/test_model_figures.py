@@ -406,6 +406,9 @@ def test_a_study_shows_its_features_in_one_grid(tmp_path: Path, capsys: pytest.C
     many = TSNE | {"axes": [{"path": "task.way", "values": [2, 3, 4, 5, 6, 7, 8]}]}
     with pytest.raises(InputError, match="7 rows; allowed: at most 6"):
         study_embeddings(load_study(many))
+    many = TSNE | {"cases": [{"name": str(seed), "set": {"seed": seed}} for seed in range(151)]}
+    with pytest.raises(InputError, match="302 panels; allowed: at most 300"):
+        study_embeddings(load_study(many))
 
 
 # -- FGSM ------------------------------------------------------------------------------------------------

@@ -222,9 +222,24 @@ def test_data_and_functions_of_foreign_files_do_not_run(
                   "evaluate foreign/measure", "show spikes foreign/measured", "cost foreign/measured rram_neurram_core",
                   "train --queue foreign/queue.yaml", "train --sweep foreign/sweep.yaml",
                   "run foreign/study.yaml --dry-run"):  # fmt: skip
-        code, err = main(words.split()), capsys.readouterr().err
-        assert (code, mark.exists()) == (2, False), words
+        exit_code, err = main(words.split()), capsys.readouterr().err
+        assert (exit_code, mark.exists()) == (2, False), words
         assert re.search(r"\.yaml, line \d+: .* that names code, which was not run.*--trust", err), (words, err)
+
+
+def test_training_runs_no_code_of_foreign_models_that_a_recipe_names(
+    foreign: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"name: s\nmodel: bnn_mnist\nset: {{recipe.start_from: {foreign}}}\n"
+    Path("s.yaml").write_text(f"{text}panels: [{{path: recipe.epochs, values: [1]}}]\n")
+    measure = f"recipe.measure=[{{task: {{kind: classification, dataset: digits, features: {foreign}}}}}]"
+    settings = ("recipe.dataset=digits", "recipe.epochs=1", "recipe.validation=2", measure)
+    card = foreign / "model.yaml"
+    for name in ("make", "a-b"):  # a file runs before its names are known
+        card.write_text(card.read_text().replace("main.py:make", f"main.py:{name}"))
+        for words in (["--sweep", "./s.yaml"], ["bnn_mnist", *(word for each in settings for word in ("--set", each))]):
+            exit_code, err = main(["train", *words]), capsys.readouterr().err
+            assert (exit_code, "not run" in err, (foreign.parent / "mark").exists()) == (2, True, False), err
 
 
 KEYS = {"0.weight": torch.ones(3, 4), "0.bias": torch.ones(3), "2.num_batches_tracked": torch.tensor(0)}

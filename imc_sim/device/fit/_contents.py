@@ -20,9 +20,9 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def frame_of(data: Any, where: str = "data") -> Any:
-    """Return a data frame of arrays, a mapping of them, or a data frame.
+    """Return a data frame of an array, a mapping of arrays, or a data frame.
 
-    where: names the data in errors.
+    where: source of the data in errors.
     """
     import pandas as pd
 
@@ -30,7 +30,7 @@ def frame_of(data: Any, where: str = "data") -> Any:
         data = {name: data[name] for name in data.dtype.names}
     if isinstance(data, np.ndarray):
         if data.ndim > 2:
-            step = "Give one array of each column, or a row for each cell."
+            step = "Give a column for each quantity, or one array for each."
             raise InputError(where, f"an array of shape {data.shape}", "one or two dimensions", step)
         data = np.atleast_2d(data).T if data.ndim < 2 else data
         return pd.DataFrame(data, columns=[str(i + 1) for i in range(data.shape[1])])
@@ -38,13 +38,13 @@ def frame_of(data: Any, where: str = "data") -> Any:
         return data
     if not isinstance(data, Mapping):
         step = "Give the path of a file, an array, a mapping of arrays or a data frame."
-        raise InputError("data", type_of(data), "a path, an array, a mapping or a data frame", step)
+        raise InputError(where, type_of(data), "a path, an array, a mapping or a data frame", step)
     columns = {str(name): np.ravel(values) for name, values in data.items()}
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:
         got = ", ".join(f"{name!r} with {size}" for name, size in list(sizes.items())[:4])
         step = "Fill up short columns with NaN; or give a column of states and one of all values, state and G (uS)."
-        raise InputError("data", f"arrays {got} values", "equally many values in each", step)
+        raise InputError(where, f"arrays {got} values", "equally many values in each", step)
     return pd.DataFrame(columns)
 
 
@@ -62,7 +62,7 @@ def binary_content(content: bytes, path: Path) -> Any:
         check_matlab(content, str(path))
         with _reading(path, "a MATLAB file"):
             arrays = loadmat(io.BytesIO(content))
-        return frame_of({name: values for name, values in arrays.items() if not name.startswith("__")})
+        return frame_of({name: values for name, values in arrays.items() if not name.startswith("__")}, str(path))
     if content.startswith((*_ZIP, b"\xd0\xcf\x11\xe0")):
         return _sheet(content, path)
     if content.startswith(b"\x89HDF"):
