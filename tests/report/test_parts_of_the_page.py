@@ -97,7 +97,8 @@ def test_a_repetition_needs_the_page_and_content_of_the_user() -> None:
     assert "hidden" not in plain
     assert "digest: of the study" in plain
     own = steps(_reproduce(results_with(content={"model": {"m": "./models/m"}, "files": {"./files/f.py": "0"}})))
-    assert own[2].startswith("In the folder of this page, which holds files/f.py, models/m: imc-sim")
+    held = "which holds files/f.py, models/m, after you have read the code there"
+    assert own[2] == f"In the folder of this page, {held}: imc-sim run study.resolved.yaml --out again --trust"
     assert own[3].startswith("With this page and files/f.py, models/m, save the settings below as study.yaml next to f")
     metric = {"name": "MAE", "unit": "", "better": "lower", "tolerance": None}
     task = {"kind": "function", "call": "f.py:g", "files": ["x.csv"]}
