@@ -69,8 +69,14 @@ def trials_left(rows: RowTable, wanted: Mapping[str, range]) -> int:
         rows: stored rows of requested trials alone; a trial may have several.
         wanted: chips of each point, of `wanted_chips`.
     """
-    places = rows.column("point").astype(np.int64) * 2**32 + rows.column("chip")
-    return sum(map(len, wanted.values())) - len(np.unique(places))
+    offsets, total = {}, 0
+    for point, chips in wanted.items():
+        offsets[point] = total - chips.start
+        total += len(chips)
+    offset = np.array([offsets.get(str(point), 0) for point in rows.texts("point")], np.int64)
+    held = np.zeros(total, bool)
+    held[offset[rows.column("point")] + rows.column("chip")] = True
+    return total - int(held.sum())
 
 
 def by_point(rows: RowTable) -> dict[str, Array]:
