@@ -212,7 +212,7 @@ def _measure_all(options: Any, folder: Path, peers: list[Peer]) -> bool:
                 rounds = 1 if options.smoke else options.rounds
                 found = measure(work, peers, folder, threads, rounds, options.budget, kept)
                 _show(work, threads, found)
-                _keep(folder / f"{work}-{threads}.json", found, whole=not options.without)
+                _keep(folder / f"{work}-{threads}.json", found)
                 if any("reason" in found[peer.name] for peer in (PLAIN, *OURS)):
                     return False
     finally:
@@ -222,10 +222,10 @@ def _measure_all(options: Any, folder: Path, peers: list[Peer]) -> bool:
     return True
 
 
-def _keep(path: Path, found: dict[str, Any], whole: bool) -> None:
-    """Store measurements. Where peers are left out, theirs stay: every `over` is of the run that timed it."""
-    held = {} if whole or not path.exists() else json.loads(path.read_text())["found"]
-    fresh = found if not held else {n: k for n, k in found.items() if n not in (PLAIN.name, *_OURS)}
+def _keep(path: Path, found: dict[str, Any]) -> None:
+    """Store measurements. Those of peers that are left out stay, and ours with them: `over` is of their run."""
+    held = json.loads(path.read_text())["found"] if path.exists() else {}
+    fresh = found if held.keys() <= found.keys() else {n: k for n, k in found.items() if n not in (PLAIN.name, *_OURS)}
     write_file(path, json.dumps({"load": os.getloadavg()[0], "found": held | fresh}))
 
 

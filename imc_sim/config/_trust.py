@@ -69,12 +69,13 @@ def check_trusted(folder: Path, where: str, kind: Kind = "model") -> None:
         InputError: the folder is in none that the user trusts.
     """
     working, real = working_folder(), folder.resolve()
-    own = [user_path(p, "IMC_SIM_TRUST") for p in os.environ.get("IMC_SIM_TRUST", "").split(os.pathsep) if p]
-    searched, here = [*search_folders(kind), working / "runs"], kind != "model" and real == working.resolve()
-    place, holds_results = f"./{searched[0].relative_to(working)}", (working / _RESULTS).is_file()
-    if holds_results:
-        searched, here = [path for path in searched if not path.is_relative_to(working)], False
-    if not (_ALL.get() or here) and not any(real.is_relative_to(path.resolve()) for path in (*searched, *own)):
+    named = [user_path(p, "IMC_SIM_TRUST") for p in os.environ.get("IMC_SIM_TRUST", "").split(os.pathsep) if p]
+    here, *others = search_folders(kind)
+    place, trusted, holds_results = f"./{here.relative_to(working)}", [*others, *named], (working / _RESULTS).is_file()
+    if not holds_results:
+        trusted += [here, working / "runs"]
+    beside = kind != "model" and not holds_results and real == working.resolve()
+    if not (_ALL.get() or beside) and not any(real.is_relative_to(path.resolve()) for path in trusted):
         python = " (in Python: load_model(…, trust=True))" if kind == "model" else ""
         copy = "" if holds_results else f", or copy it to {place}"
         step = f"If you trust its author: add --trust{python}, set IMC_SIM_TRUST to the folder{copy}."

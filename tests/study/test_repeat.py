@@ -17,7 +17,7 @@ from imc_sim._errors import InputError, ResultsError
 from imc_sim.cli import main
 from imc_sim.config import read_yaml, trusting, write_yaml
 from imc_sim.nn.networks import arch_files, build_arch
-from imc_sim.nn.store import Arch, ModelCard, save_model
+from imc_sim.nn.store import Arch, ModelCard, load_model, save_model
 from imc_sim.report import write_report
 from imc_sim.study import Results, combine, load_study, run, status
 from imc_sim.study._content import keep_copies
@@ -276,6 +276,9 @@ def test_a_results_folder_with_functions_runs_only_where_it_is_trusted(
             load_study(tmp_path / "moved" / "study.resolved.yaml")
     with trusting():
         assert load_study("study.resolved.yaml").content.files
+    save(tmp_path / "moved" / "named" / "models" / "own", 2)
+    monkeypatch.setenv("IMC_SIM_PATH", "named")
+    assert load_model("own").size == 16, "a folder that the user names, although inside"
 
 
 def test_a_check_of_data_runs_no_code_of_a_results_folder(
